@@ -37,6 +37,7 @@ pub mod config;
 pub mod corpus;
 pub mod description;
 pub mod did_you_mean;
+pub mod disk;
 pub mod embedded;
 pub mod engine;
 pub mod eval;

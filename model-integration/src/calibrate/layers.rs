@@ -9,18 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use mxlab_kernels::cpu::{self, Panels};
+use mxlab_kernels::cpu::Panels;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
-use super::Recipe;
+use super::hidden::Hidden;
 use super::inputs::Inputs;
 use super::projections::{linears, linears_mut, weights_of};
-use super::second_order::{Columns, round};
+use super::second_order::Columns;
 use super::store::Store;
+use super::tensor_scales::{Values, by_rule, round_together};
+use super::{Recipe, ScaleChoice, Stopped};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Projection, QuantConfig};
 use crate::description::parameters::Parameter;
-use crate::model::cpu::{Activation, Cache, Cpu, Matrix};
+use crate::model::cpu::{Cache, Cpu, Matrix};
 use crate::model::load::load;
 use crate::model::{Batch, Linear, Llama, context};
 
@@ -36,6 +38,10 @@ pub struct Calibration<'a> {
     pub recipe: Recipe,
     /// The text.
     pub sequences: &'a [Vec<u32>],
+    /// Most bytes of memory for the inputs of a layer.
+    pub memory: u64,
+    /// Names of weights that have one tensor scale.
+    pub together: &'a [Vec<String>],
 }
 
 /// A projection whose weight has a format.
@@ -44,11 +50,6 @@ struct Target<'p, 'l> {
     linear: &'l Linear<Cpu>,
     format: BlockFormat,
 }
-
-/// The end of a run that was asked to stop.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-struct Stopped;
 
 impl Calibration<'_> {
     /// Finishes all layers in `store`. `finished` is called with the number of each. Returns
@@ -68,15 +69,19 @@ impl Calibration<'_> {
         let inputs_alone = self.config.without_weights();
         let mut model = load(&engine, self.checkpoint, &inputs_alone, longest)?;
         let batches: Vec<Batch> = self.batches();
-        let hidden = batches.iter().map(|batch| model.embed(&engine, batch));
-        let mut hidden: Vec<Activation> = hidden.collect::<Result<_, _>>()?;
+        let lengths = self.sequences.iter().map(Vec::len).collect();
+        let width = self.checkpoint.config().hidden_size;
+        let mut hidden = Hidden::new(lengths, width, self.memory, store.folder(), |number| {
+            Ok(model.embed(&engine, &batches[number])?)
+        })?;
         for index in 0..model.layers.len() {
             let parameters = weights_of(self.checkpoint.parameters(), index, &model.layers[index]);
             if !store.has(index) {
                 let matrices = self.layer(&model, &parameters, index, |engine| {
-                    for (batch, x) in batches.iter().zip(&hidden) {
+                    for (number, batch) in batches.iter().enumerate() {
                         ensure!(!stop.load(Ordering::Relaxed), Stopped);
-                        model.layer(engine, index, x.clone(), batch, &mut Cache::none())?;
+                        let x = hidden.get(number)?;
+                        model.layer(engine, index, x, batch, &mut Cache::none())?;
                     }
                     Ok(())
                 });
@@ -93,11 +98,13 @@ impl Calibration<'_> {
                     linear.input = mem::take(&mut linear.input).beside(Some(&format));
                 }
             }
-            for (batch, x) in batches.iter().zip(&mut hidden) {
+            for (number, batch) in batches.iter().enumerate() {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
-                *x = model.layer(&engine, index, x.clone(), batch, &mut Cache::none())?;
+                let x = hidden.get(number)?;
+                let x = model.layer(&engine, index, x, batch, &mut Cache::none())?;
+                hidden.set(number, x)?;
             }
             finished(index);
         }
@@ -146,24 +153,68 @@ impl Calibration<'_> {
                 _ => Some(Columns::new(&gram, &self.recipe).with_context(|| name.clone())?),
             };
             drop(gram);
-            for target in group {
-                let name = || target.parameter.name.clone();
-                let packed = self.matrix(target, columns.as_ref()).with_context(name)?;
-                matrices.push((target.parameter, packed));
+            for part in group.chunk_by(|a, b| self.one_scale(a, b)) {
+                let name = || part[0].parameter.name.clone();
+                let scale = self.tensor_scale(part, &targets).with_context(name)?;
+                let packed = self.matrices(part, columns.as_ref(), scale);
+                let packed = packed.with_context(name)?;
+                let parameters = part.iter().map(|target| target.parameter);
+                matrices.extend(parameters.zip(packed));
             }
         }
         Ok(matrices)
     }
 
-    fn matrix(&self, target: &Target, columns: Option<&Columns>) -> Result<PackedTensor> {
+    /// Whether two weights of a format with a tensor scale have one.
+    fn one_scale(&self, a: &Target, b: &Target) -> bool {
+        let are = |names: &Vec<String>| [a, b].iter().all(|of| names.contains(&of.parameter.name));
+        a.format == b.format && a.format.has_tensor_scale() && self.together.iter().any(are)
+    }
+
+    /// The scale that the rule gives weights, with all that have the same.
+    fn tensor_scale(&self, part: &[Target], all: &[Target]) -> Result<f32> {
+        let first = &part[0];
+        if !first.format.has_tensor_scale() {
+            return Ok(1.0);
+        }
+        let is_first = |of: &Target| of.parameter.name == first.parameter.name;
+        let same = all
+            .iter()
+            .filter(|of| is_first(of) || self.one_scale(of, first));
+        let largest: Vec<f32> = same.map(|of| self.values(of).largest()).collect();
+        ensure!(
+            self.recipe.scales != ScaleChoice::Tensor || largest.len() == part.len(),
+            "its tensor scale is that of {} weights, whose inputs are not the same: give --scales \
+             rule or search, or --to mxlab",
+            largest.len(),
+        );
+        Ok(by_rule(&largest, &first.format))
+    }
+
+    fn values(&self, target: &Target) -> Values {
         let matrix = &target.linear.weight;
         let (rows, cols) = (matrix.rows(), matrix.cols());
         let mut values = vec![0.0; rows * cols];
         matrix.widen_parallel(0, &mut values, self.dtype);
-        Ok(match columns {
-            Some(columns) => round(&values, columns, &target.format, self.dtype)?,
-            None => cpu::quantize(&values, rows, cols, &target.format, self.dtype)?,
-        })
+        Values { values, rows, cols }
+    }
+
+    /// The codes of weights with one tensor scale.
+    fn matrices(
+        &self,
+        part: &[Target],
+        columns: Option<&Columns>,
+        scale: f32,
+    ) -> Result<Vec<PackedTensor>> {
+        let format = &part[0].format;
+        let values: Vec<Values> = part.iter().map(|target| self.values(target)).collect();
+        let Some(columns) = columns else {
+            let nearest = values.iter();
+            return nearest
+                .map(|of| of.nearest(format, self.dtype, scale))
+                .collect();
+        };
+        round_together(&values, columns, (format, &self.recipe), self.dtype, scale)
     }
 }
 

@@ -10,29 +10,43 @@
 //!
 //! - [`gram`] adds up H over the tokens of a text, weighted;
 //! - [`factor`] factors it;
-//! - [`scales`] chooses the scales of blocks;
+//! - [`scales`] chooses the scales of blocks, and [`tensor_scales`] those of tensors;
 //! - [`second_order`] rounds the columns of W one after another, each to the nearest value of what
 //!   makes up for the errors of the columns before (GPTQ: Frantar et al., arXiv 2210.17323);
 //! - [`layers`] does so layer by layer, with inputs as the layers before it make them, quantised;
+//! - [`hidden`] keeps those inputs, in memory or in a file;
+//! - [`estimate`] says before what a run takes, by the [`rates`] of this machine;
 //! - [`store`] keeps finished layers, so that a run that was killed goes on;
-//! - [`text`] cuts texts into sequences.
+//! - [`source`] says where texts come from, [`text`] cuts them into sequences, and [`own_text`] is
+//!   what a model writes itself.
 //!
 //! [`allocate`] measures what formats cost by projection; [`budget`] divides bits among them.
 
 pub mod allocate;
 pub mod budget;
+pub mod estimate;
 pub mod factor;
 pub mod gram;
+pub mod hidden;
 mod inputs;
 pub mod layers;
+pub mod own_text;
 mod projections;
+pub mod rates;
 pub mod scales;
 pub mod second_order;
+pub mod source;
 pub mod store;
+pub mod tensor_scales;
 pub mod text;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+/// The end of a run that was asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Stopped;
 
 /// How codes are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +99,9 @@ impl TokenWeight {
 pub enum ScaleChoice {
     /// By the format's rule
     Rule,
+    /// By the rule, under the tensor scale of the least loss, of seven within an octave; formats
+    /// without a tensor scale as `rule`
+    Tensor,
     /// One near that of the rule, by what it costs to round what a first sweep rounds
     Search,
 }

@@ -9,8 +9,7 @@
 //! those that the format's rule gives w, or those of [`super::scales`].
 
 use multiversion::multiversion;
-use mxlab_kernels::cpu;
-use mxlab_kernels::format::{BlockFormat, FloatType, FormatError, PackedTensor};
+use mxlab_kernels::format::{FloatType, FormatError, PackedTensor};
 use mxlab_kernels::reference::ElementRounding;
 use rayon::prelude::*;
 
@@ -82,24 +81,32 @@ impl Columns {
     }
 }
 
+/// A matrix whose codes are chosen.
+#[derive(Clone, Debug)]
+pub struct Rounded {
+    /// The codes and scales.
+    pub packed: PackedTensor,
+    /// (w - q) H (w - q)^T, damped, over all rows.
+    pub loss: f64,
+}
+
 /// Rounds `weights` `[rows, cols]`, values of `dtype`, which multiply the inputs of `columns`.
+/// Scales are those of `nearest`, the same matrix rounded to the nearest, or begin with them.
 ///
 /// # Errors
-/// As [`cpu::quantize`].
+/// As [`mxlab_kernels::cpu::quantize`].
 ///
 /// # Panics
 /// If `columns` are of another number.
 pub fn round(
     weights: &[f32],
     columns: &Columns,
-    format: &BlockFormat,
+    nearest: PackedTensor,
     dtype: FloatType,
-) -> Result<PackedTensor, FormatError> {
-    let cols = columns.order.len();
-    let rows = weights.len() / cols;
-    let nearest = cpu::quantize(weights, rows, cols, format, dtype)?;
+) -> Result<Rounded, FormatError> {
+    let (format, rows, cols) = (*nearest.format(), nearest.rows(), columns.order.len());
     let rounding = ElementRounding {
-        format,
+        format: &format,
         tensor_scale: nearest.tensor_scale(),
         source: dtype,
     };
@@ -113,7 +120,10 @@ pub fn round(
         }
     }
     let (factor, scales) = (packed.tensor_scale(), packed.scales().to_vec());
-    PackedTensor::new(*format, rows, cols, sweep.codes, scales, factor)
+    Ok(Rounded {
+        packed: PackedTensor::new(format, rows, cols, sweep.codes, scales, factor)?,
+        loss: sweep.losses.iter().sum(),
+    })
 }
 
 /// What one pass over the columns gives.
@@ -220,144 +230,4 @@ fn owed(ratios: &[f64], errors: &[[f64; LANES]]) -> [f64; LANES] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::calibrate::TokenWeight;
-    use mxlab_kernels::format::{ElementFormat, ScaleFormat, random_at};
-    use mxlab_kernels::reference;
-
-    pub const ROWS: usize = 21;
-    pub const COLS: usize = 96;
-
-    pub fn values(seed: u32, count: usize) -> Vec<f32> {
-        let random = |i: usize| random_at(seed, i as u64) as i32 as f32 / 2f32.powi(31);
-        (0..count).map(random).collect()
-    }
-
-    /// Inputs of which neighbours are alike, so that errors of columns can make up for each other.
-    pub fn inputs() -> Vec<f32> {
-        let mut x = values(1, 400 * COLS);
-        for token in x.chunks_exact_mut(COLS) {
-            for i in 1..COLS {
-                token[i] = 0.9 * token[i - 1] + 0.3 * token[i];
-            }
-            token[7] *= 20.0;
-        }
-        x
-    }
-
-    pub fn gram() -> Gram {
-        let mut gram = Gram::new(COLS);
-        gram.add(&inputs(), TokenWeight::Equal);
-        gram
-    }
-
-    /// The definition: plain loops over f64, H by H.
-    fn law(weights: &[f32], gram: &Gram, recipe: &Recipe, format: &BlockFormat) -> Vec<f32> {
-        let mut order: Vec<usize> = (0..COLS).collect();
-        if recipe.order == ColumnOrder::Activation {
-            order.sort_by(|&a, &b| gram.at(b, b).total_cmp(&gram.at(a, a)));
-        }
-        let mean = (0..COLS).map(|i| gram.at(i, i)).sum::<f64>() / COLS as f64;
-        let mut h = vec![vec![0.0; COLS]; COLS];
-        for i in 0..COLS {
-            for j in 0..COLS {
-                h[i][j] = gram.at(order[i], order[j]);
-            }
-            h[i][i] += recipe.damping * mean;
-        }
-        for k in (0..COLS).rev() {
-            for i in 0..k {
-                for j in 0..=i {
-                    h[i][j] -= h[k][i] / h[k][k] * h[k][j];
-                }
-            }
-        }
-        let nearest = reference::quantize(weights, ROWS, COLS, format, FloatType::F32).unwrap();
-        let rounding = ElementRounding {
-            format,
-            tensor_scale: nearest.tensor_scale(),
-            source: FloatType::F32,
-        };
-        let mut out = weights.to_vec();
-        for row in 0..ROWS {
-            let mut errors = [0.0; COLS];
-            for i in 0..COLS {
-                let mut owed = 0.0;
-                for j in 0..i {
-                    owed += h[i][j] / h[i][i] * errors[j];
-                }
-                let at = row * COLS + order[i];
-                let scale = nearest.scale_code(row, order[i] / format.block_size());
-                let target = (f64::from(weights[at]) + owed) as f32;
-                out[at] = rounding.value(rounding.code(target, scale, at as u64), scale);
-                errors[i] = f64::from(weights[at]) - f64::from(out[at]);
-            }
-        }
-        out
-    }
-
-    /// The sum over rows of (w - q) H (w - q)^T.
-    pub fn loss(weights: &[f32], rounded: &[f32], gram: &Gram) -> f64 {
-        let rows = weights.chunks(COLS).zip(rounded.chunks(COLS));
-        let loss = rows.map(|(w, q)| {
-            let e: Vec<f64> = w
-                .iter()
-                .zip(q)
-                .map(|(&w, &q)| f64::from(w) - f64::from(q))
-                .collect();
-            let terms = (0..COLS * COLS).map(|at| (at / COLS, at % COLS));
-            terms.map(|(i, j)| e[i] * gram.at(i, j) * e[j]).sum::<f64>()
-        });
-        loss.sum()
-    }
-
-    /// MXFP4, NVFP4 and INT4.
-    pub fn formats() -> [BlockFormat; 3] {
-        let mxfp4 = BlockFormat::new(ElementFormat::FP4_E2M1);
-        let nvfp4 = mxfp4.scale(ScaleFormat::UE4M3).block_size(16);
-        let int4 = BlockFormat::new(ElementFormat::INT4).scale(ScaleFormat::Bf16);
-        [mxfp4, nvfp4.tensor_scale(true), int4].map(|format| format.build().unwrap())
-    }
-
-    #[test]
-    fn codes_are_those_of_the_definition_and_lose_less() {
-        let weights = values(2, ROWS * COLS);
-        let gram = gram();
-        for format in formats() {
-            let nearest = reference::fake_quantize(&weights, ROWS, COLS, &format, FloatType::F32);
-            let nearest = loss(&weights, &nearest.unwrap(), &gram);
-            for order in [ColumnOrder::Stored, ColumnOrder::Activation] {
-                let recipe = Recipe {
-                    order,
-                    ..Recipe::default()
-                };
-                let columns = Columns::new(&gram, &recipe).unwrap();
-                let rounded = round(&weights, &columns, &format, FloatType::F32).unwrap();
-                let rounded = reference::dequantize(&rounded);
-                assert_eq!(
-                    rounded,
-                    law(&weights, &gram, &recipe, &format),
-                    "{format} {order:?}"
-                );
-                let by_rule = loss(&weights, &rounded, &gram);
-                let share = by_rule / nearest;
-                assert!(
-                    share < 0.6,
-                    "{format} {order:?}: {share} of the loss of the nearest codes"
-                );
-                let searching = Recipe {
-                    scales: ScaleChoice::Search,
-                    ..recipe
-                };
-                let columns = Columns::new(&gram, &searching).unwrap();
-                let rounded = round(&weights, &columns, &format, FloatType::F32).unwrap();
-                let searched = loss(&weights, &reference::dequantize(&rounded), &gram);
-                assert!(
-                    searched < 0.97 * by_rule,
-                    "{format} {order:?}: {searched} with searched scales, {by_rule} without"
-                );
-            }
-        }
-    }
-}
+pub(super) mod tests;

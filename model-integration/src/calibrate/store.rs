@@ -1,13 +1,15 @@
 //! Finished layers of a run, in a folder beside its output.
 //!
 //! `run.json` says what is calibrated, and how. A layer is a file of packed tensors, which appears
-//! when it is complete. A run goes on only in the folder of the same run.
+//! when it is complete, and so does each batch of a text that the model writes itself. A run goes
+//! on only in the folder of the same run.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use mxlab_harness::record::write_atomic;
 use mxlab_kernels::format::{BlockFormat, PackedTensor};
 use serde::Serialize;
 use serde_json::Value;
@@ -18,6 +20,8 @@ use crate::description::parameters::Parameter;
 
 /// Its name in the folder.
 const RUN: &str = "run.json";
+/// How names of texts begin.
+const TEXT: &str = "text-";
 
 /// The layers that are finished.
 pub struct Store {
@@ -53,10 +57,10 @@ impl Store {
             return Ok(store);
         }
         // Layers of a run without its words are of no known run.
-        if (0..layers).any(|layer| store.has(layer)) {
+        if !store.kept()?.is_empty() {
             bail!(
-                "`{name}` has layers of another run{}: remove it to start over, or give the \
-                 arguments of that run to go on with it",
+                "`{name}` has layers or texts of another run{}: remove it to start over, or give \
+                 the arguments of that run to go on with it",
                 difference(&found, &text)
                     .map_or(String::new(), |key| format!(", whose {key} differs")),
             );
@@ -73,6 +77,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, layer: usize) -> PathBuf {
         self.folder.join(format!("layer-{layer:04}.safetensors"))
     }
@@ -80,6 +89,57 @@ impl Store {
     /// Whether a layer is finished.
     pub fn has(&self, layer: usize) -> bool {
         self.path(layer).is_file()
+    }
+
+    fn text_path(&self, batch: usize) -> PathBuf {
+        self.folder.join(format!("{TEXT}{batch:04}.json"))
+    }
+
+    /// The sequences of a batch that the model wrote, if it is finished.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub fn text(&self, batch: usize) -> Result<Option<Vec<Vec<u32>>>> {
+        let path = self.text_path(batch);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let reading = || {
+            format!(
+                "cannot read `{}`: remove it to write it again",
+                path.display()
+            )
+        };
+        let text = fs::read(&path).with_context(reading)?;
+        serde_json::from_slice(&text)
+            .with_context(reading)
+            .map(Some)
+    }
+
+    /// Keeps a batch that the model wrote.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn keep_text(&self, batch: usize, sequences: &[Vec<u32>]) -> Result<()> {
+        Ok(write_atomic(
+            &self.text_path(batch),
+            &serde_json::to_vec(sequences)?,
+        )?)
+    }
+
+    /// Files of layers and texts.
+    fn kept(&self) -> Result<Vec<PathBuf>> {
+        let mut kept: Vec<PathBuf> = (0..self.layers).map(|layer| self.path(layer)).collect();
+        kept.retain(|path| path.is_file());
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| {
+                let number = name.strip_prefix(TEXT)?.strip_suffix(".json")?;
+                number.parse().ok()
+            });
+            kept.extend(number.map(|batch| self.text_path(batch)));
+        }
+        Ok(kept)
     }
 
     /// Keeps the matrices of a layer.
@@ -129,14 +189,14 @@ impl Store {
         )?)
     }
 
-    /// Removes the layers and the folder.
+    /// Removes the layers, the texts and the folder.
     ///
     /// # Errors
     /// If something cannot be removed.
     pub fn remove(self) -> Result<()> {
         let removing = || format!("cannot remove `{}`", self.folder.display());
-        for layer in (0..self.layers).filter(|&layer| self.has(layer)) {
-            fs::remove_file(self.path(layer)).with_context(removing)?;
+        for path in self.kept()? {
+            fs::remove_file(path).with_context(removing)?;
         }
         fs::remove_file(self.folder.join(RUN)).with_context(removing)?;
         fs::remove_dir(&self.folder).with_context(removing)

@@ -1,19 +1,31 @@
 //! Texts cut into sequences of tokens.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 
+use super::source::TextPart;
 use crate::engine::Tokenize;
+use crate::task::DataSources;
 
-/// `count` sequences of `length` tokens, from each text in turn as many as from the others. Those
-/// of a text are spread over it. Each begins with the token that texts begin with, if there is one.
+/// Sequences of each text in turn, as many as of the others. Those that the model writes itself
+/// are left out.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Of each text; the number alone if the model writes it.
+    of_texts: Vec<Result<Vec<Vec<u32>>, usize>>,
+}
+
+/// Reads texts and cuts them into `count` sequences of `length` tokens. Those of a text are spread
+/// over it. Each begins with the token that texts begin with, if there is one.
 ///
 /// # Errors
-/// If there is too little text.
-pub fn sequences(
-    texts: &[String],
+/// If a text cannot be read, or there is too little.
+pub fn cut(
+    texts: &[TextPart],
+    sources: &DataSources,
     tokenizer: &dyn Tokenize,
     [count, length]: [usize; 2],
-) -> Result<Vec<Vec<u32>>> {
+) -> Result<Cut> {
     let first: Vec<u32> = tokenizer
         .prefix_token()
         .into_iter()
@@ -33,7 +45,11 @@ pub fn sequences(
     let mut of_texts = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let number = count / texts.len() + usize::from(index < count % texts.len());
-        let tokens = tokenizer.encode(text, false)?;
+        let Some(text) = text.read(sources)? else {
+            of_texts.push(Err(number));
+            continue;
+        };
+        let tokens = tokenizer.encode(&text, false)?;
         ensure!(
             own <= tokens.len() / number,
             "text {} has {} tokens, too few for {number} sequences of {own}: give more text, or \
@@ -47,12 +63,41 @@ pub fn sequences(
             let at = i * own + rest * i / gaps;
             [&first[..], &tokens[at..at + own]].concat()
         };
-        of_texts.push((0..number).map(cut).collect::<Vec<_>>());
+        of_texts.push(Ok((0..number).map(cut).collect()));
     }
-    let mut sequences = Vec::with_capacity(count);
-    for i in 0..count {
-        let text = &mut of_texts[i % texts.len()];
-        sequences.push(std::mem::take(&mut text[i / texts.len()]));
+    Ok(Cut { of_texts })
+}
+
+impl Cut {
+    /// How many sequences the model writes.
+    pub fn own(&self) -> usize {
+        let numbers = self.of_texts.iter().filter_map(|text| text.as_ref().err());
+        numbers.sum()
     }
-    Ok(sequences)
+
+    /// SHA-256 of the tokens of the others, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for token in self.of_texts.iter().flatten().flatten().flatten() {
+            hash.update(token.to_le_bytes());
+        }
+        format!("{:x}", hash.finalize())
+    }
+
+    /// All sequences, with those that the model wrote: one of each text in turn.
+    ///
+    /// # Errors
+    /// If the model wrote fewer.
+    pub fn with(self, own: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>> {
+        let mut own = own.into_iter();
+        let mut texts = Vec::with_capacity(self.of_texts.len());
+        for text in self.of_texts {
+            let text = text.unwrap_or_else(|number| own.by_ref().take(number).collect());
+            texts.push(text.into_iter());
+        }
+        let count = texts.iter().map(ExactSizeIterator::len).sum();
+        let number = texts.len();
+        let next = |i: usize| texts[i % number].next().context("a sequence of every text");
+        (0..count).map(next).collect()
+    }
 }

@@ -11,13 +11,13 @@ use mxlab_harness::record::{Environment, write_atomic};
 use mxlab_kernels::format::{BlockFormat, MatrixFormat};
 
 use super::Done;
-use super::calibrate::{check_codes, layer_progress};
+use super::calibrate::check_codes;
 use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
 use super::merge::MergeArgs;
 use super::model::use_threads;
 use super::output::{Usage, print};
-use super::text::TextArgs;
+use super::text::{TextArgs, progress};
 use crate::calibrate::allocate::{Allocation, Measuring};
 use crate::calibrate::budget::{Costs, choose};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
@@ -79,9 +79,7 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
     use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; nothing is kept")?;
     let checkpoint = args.merge.open(&args.model)?;
-    let sequences = args
-        .text
-        .sequences(&checkpoint, args.sequences, args.length)?;
+    let cut = args.text.cut(&checkpoint, args.sequences, args.length)?;
     check_codes(&checkpoint, &config)?;
     // Original logits, their probabilities, and those of a change.
     let logits = args.sequences.get() * args.length * checkpoint.config().vocab_size;
@@ -97,6 +95,12 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         );
         return Err(Usage(message).into());
     }
+    let Some(sequences) = args
+        .text
+        .complete(cut, &args.model, args.length, None, &stop)?
+    else {
+        return Ok(Done::Interrupted);
+    };
     let allocation = Allocation {
         checkpoint: &checkpoint,
         config: &config,
@@ -106,7 +110,8 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
     };
     let begin = Instant::now();
     let mut measuring = allocation.measure()?;
-    let bar = layer_progress("measuring", checkpoint.config().num_hidden_layers);
+    let layers = checkpoint.config().num_hidden_layers;
+    let bar = progress("measuring", layers, "layers");
     let costs = measuring.costs(&stop, |_| bar.inc(1))?;
     bar.finish_and_clear();
     let Some(costs) = costs else {

@@ -6,26 +6,27 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_harness::record::{Environment, build_version};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::convert::{Calibrated, Interrupted, NewModel, Target, check_apart, check_storable};
+use super::estimate::words;
 use super::interrupt::stop_on_signals;
 use super::merge::MergeArgs;
 use super::model::use_threads;
 use super::output::{Usage, print};
-use super::text::TextArgs;
+use super::text::{TextArgs, progress};
+use crate::calibrate::estimate::{Estimate, Sizes};
 use crate::calibrate::layers::Calibration;
+use crate::calibrate::rates::Timing;
 use crate::calibrate::store::Store;
 use crate::calibrate::{ColumnOrder, Recipe, ScaleChoice, TokenWeight};
 use crate::checkpoint::Checkpoint;
 use crate::config::QuantConfig;
 use crate::description::parameters::Parameters;
-use crate::memory::peak_memory;
+use crate::memory::{available_memory, peak_memory};
 use crate::record;
 use crate::record::calibrate::CalibrateRecord;
 
@@ -45,6 +46,9 @@ pub struct CalibrateArgs {
     /// JSON file for the record, compressed if it ends in .gz
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
+    /// Only print how long it takes, and how much memory and disk
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     text: TextArgs,
     /// Sequences
@@ -81,10 +85,24 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "X", value_parser = damping, default_value = "0.01",
           help_heading = "Method")]
     damping: f64,
+    /// Most MiB of memory for the inputs of a layer; more are kept in a file beside the output
+    /// [default: half of the available memory]
+    #[arg(long, value_name = "MIB", help_heading = "Method")]
+    hidden_memory: Option<u64>,
     #[command(flatten)]
     merge: MergeArgs,
     #[command(flatten)]
     configuration: ConfigurationArgs,
+}
+
+impl CalibrateArgs {
+    /// Most bytes of memory for the inputs of a layer.
+    fn hidden_memory(&self) -> u64 {
+        match self.hidden_memory {
+            Some(mebibytes) => mebibytes.saturating_mul(1 << 20),
+            None => available_memory().map_or(u64::MAX, |available| available / 2),
+        }
+    }
 }
 
 /// Calibrates layer by layer, then writes the model.
@@ -97,7 +115,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     check_storable(&written, args.to)?;
     check_apart(&args.model, &args.output)?;
     use_threads(args.text.threads)?;
-    let stop = stop_on_signals("stopping; the same command goes on with the finished layers")?;
+    let stop = stop_on_signals("stopping; the same command goes on with what is finished")?;
     let checkpoint = args.merge.open(&args.model)?;
     let layers = checkpoint.config().num_hidden_layers;
     config.check_layers(layers)?;
@@ -110,11 +128,9 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         to: args.to,
         overwrite: args.overwrite,
     };
-    new.check(&written)?;
+    let together = new.check(&written)?;
 
-    let sequences = args
-        .text
-        .sequences(&checkpoint, args.sequences, args.length)?;
+    let cut = args.text.cut(&checkpoint, args.sequences, args.length)?;
     let dtype = args.text.dtype.0.unwrap_or(checkpoint.config().dtype);
     let recipe = Recipe {
         tokens: args.token_weight,
@@ -122,11 +138,6 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         damping: args.damping,
         scales: args.scales,
     };
-    let tokens: Vec<u8> = sequences
-        .iter()
-        .flatten()
-        .flat_map(|id| id.to_le_bytes())
-        .collect();
     let mut run = json!({
         "method": "second-order",
         "recipe": recipe,
@@ -135,23 +146,49 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         "dtype": dtype.to_string(),
         "sequences": args.sequences,
         "length": args.length,
-        "tokens_sha256": format!("{:x}", Sha256::digest(&tokens)),
+        "tokens_sha256": cut.sha256(),
+        "sequences_of_the_model": cut.own(),
+        "weights_with_one_tensor_scale": together.iter().map(Vec::len).collect::<Vec<_>>(),
         "version": build_version(),
     });
     if let Some(rotation) = args.merge.merge_rotation {
         run["merged_rotation"] = json!(rotation);
     }
+    let timing = Timing {
+        checkpoint: &checkpoint,
+        config: &config,
+        dtype,
+        recipe,
+    };
+    let sizes = Sizes {
+        sequences: args.sequences.get(),
+        length: args.length,
+        own: cut.own(),
+        hidden_memory: args.hidden_memory(),
+    };
+    let expected = words(&Estimate::new(&timing, &sizes)?, &args.output);
+    if args.dry_run {
+        print(&expected)?;
+        return Ok(Done::Ok);
+    }
+    eprint!("{expected}");
     let store = Store::open(&folder(&args.output)?, layers, &run)?;
     let layers_before = (0..layers).filter(|&layer| store.has(layer)).count();
 
-    let bar = layer_progress("calibrating", layers);
     let begin = Instant::now();
+    let sequences = (args.text).complete(cut, &args.model, args.length, Some(&store), &stop)?;
+    let Some(sequences) = sequences else {
+        return Ok(Done::Interrupted);
+    };
+    let bar = progress("calibrating", layers, "layers");
     let calibration = Calibration {
         checkpoint: &checkpoint,
         config: &config,
         dtype,
         recipe,
         sequences: &sequences,
+        memory: sizes.hidden_memory,
+        together: &together,
     };
     let is_complete = calibration.run(&store, &stop, |_| bar.inc(1))?;
     bar.finish_and_clear();
@@ -181,7 +218,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     }
     let mut text = format!(
         "calibrated by {} tokens in {seconds:.0} s\n{text}",
-        tokens.len() / 4
+        sequences.len() * args.length
     );
     let is_dropped = |kept: QuantConfig| kept != config;
     let mut dropped = Vec::new();
@@ -261,13 +298,4 @@ fn damping(text: &str) -> Result<f64, String> {
     let number = text.parse().ok();
     let number = number.filter(|x: &f64| *x >= 0.0 && x.is_finite());
     number.ok_or_else(|| "expected zero or a positive number".to_owned())
-}
-
-/// A bar of layers with the time left.
-pub fn layer_progress(doing: &str, layers: usize) -> ProgressBar {
-    let template = "{msg:18} [{bar:30}] {pos}/{len} layers, {elapsed} elapsed, {eta} left";
-    let style = ProgressStyle::with_template(template).expect("a well-formed template");
-    let bar = ProgressBar::with_draw_target(Some(layers as u64), ProgressDrawTarget::stderr());
-    bar.set_style(style.progress_chars("=> "));
-    bar.with_message(doing.to_owned())
 }

@@ -7,11 +7,10 @@ use clap::Args;
 
 use super::Done;
 use super::configuration::ConfigurationsArgs;
+use super::data::data_sources;
 use super::interrupt::stop_on_signals;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
-use crate::checkpoint::hub;
-use crate::embedded;
 use crate::engine::ModelInfo;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
@@ -20,7 +19,7 @@ use crate::eval::{Evaluation, Outcome, Settings};
 use crate::excerpt::Excerpt;
 use crate::task::named::NAMED;
 use crate::task::shape::{SHAPES, quoted};
-use crate::task::{self, DataSources, FewShot, PromptStyle, Sampler, Task, Turns};
+use crate::task::{self, FewShot, PromptStyle, Sampler, Task, Turns};
 
 const DEFAULT_BATCH_SIZE: usize = 16;
 
@@ -187,11 +186,7 @@ pub(super) fn print_matched_rule(task: &Task) {
 
 impl TaskArgs {
     fn load(&self, fewshot: &FewShot) -> Result<Vec<Task>> {
-        let sources = DataSources {
-            data_dir: self.data_dir.as_deref(),
-            embedded: embedded::TASK,
-            hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
-        };
+        let sources = data_sources(self.data_dir.as_deref());
         let load = |name: &String| {
             let task = task::load(name, fewshot, &sources)?;
             print_matched_rule(&task);

@@ -9,6 +9,8 @@ mod calibrate;
 mod compare;
 mod configuration;
 mod convert;
+mod data;
+mod estimate;
 mod eval;
 mod formats;
 mod generate;

@@ -12,13 +12,13 @@ use mxlab_harness::shard::Shard;
 use mxlab_kernels::format::FloatType;
 
 use super::Done;
+use super::data::data_sources;
 use super::eval::print_matched_rule;
 use super::interrupt::stop_on_signals;
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
-use crate::checkpoint::{Checkpoint, hub};
+use crate::checkpoint::Checkpoint;
 use crate::columns::aligned;
-use crate::embedded;
 use crate::engine::Engine;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
@@ -33,7 +33,7 @@ use crate::study::score::Scored;
 use crate::study::shipped::{SHIPPED, text};
 use crate::study::variant::{Variant, variants};
 use crate::study::{Changes, Study, merge, pack};
-use crate::task::{self, DataSources, FewShot, Task};
+use crate::task::{self, FewShot, Task};
 
 /// Run studies: every combination of settings in one file, resumable, sharded, reported
 #[derive(Args)]
@@ -204,11 +204,7 @@ fn with_sources<T>(
     then: impl FnOnce(&Sources) -> Result<T>,
 ) -> Result<T> {
     args.use_threads()?;
-    let data = DataSources {
-        data_dir,
-        embedded: embedded::TASK,
-        hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
-    };
+    let data = data_sources(data_dir);
     let devices = RefCell::new(Vec::new());
     let opened = |device: &Device| devices.borrow_mut().push(device.clone());
     let engine = |checkpoint: Checkpoint, dtype: Option<FloatType>| -> Result<Box<dyn Engine>> {

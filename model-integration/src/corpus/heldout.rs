@@ -1,5 +1,7 @@
 //! The held-out task: stories that the training never sees, one JSON object per line.
 
+use std::collections::HashSet;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,14 +13,24 @@ const STREAM: u64 = 0x4845_4c44;
 pub const LEAST_DISTANCE: usize = 20;
 
 /// Writes `count` different held-out stories as lines of `{"text": ...}`.
+pub fn write(seed: u64, count: usize) -> String {
+    let mut lines = String::new();
+    for text in stories(seed, count) {
+        lines += &serde_json::json!({ "text": text }).to_string();
+        lines.push('\n');
+    }
+    lines
+}
+
+/// `count` different held-out stories.
 ///
 /// They are harder than the hardest training stories: the last word occurs only once before, at
 /// least [`LEAST_DISTANCE`] words earlier.
-pub fn write(seed: u64, count: usize) -> String {
+pub fn stories(seed: u64, count: usize) -> Vec<String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(STREAM);
-    let mut stories = std::collections::BTreeSet::new();
-    let mut lines = String::new();
+    let mut seen = HashSet::new();
+    let mut stories = Vec::with_capacity(count);
     while stories.len() < count {
         let difficulty = Difficulty {
             relations: rng.random_range(5..=7),
@@ -27,14 +39,12 @@ pub fn write(seed: u64, count: usize) -> String {
             recalls: rng.random_range(2..=3),
         };
         let text = Story::write(&mut rng, difficulty).text;
-        if distance(&text).is_some_and(|words| words >= LEAST_DISTANCE)
-            && stories.insert(text.clone())
+        if distance(&text).is_some_and(|words| words >= LEAST_DISTANCE) && seen.insert(text.clone())
         {
-            lines += &serde_json::json!({ "text": text }).to_string();
-            lines.push('\n');
+            stories.push(text);
         }
     }
-    lines
+    stories
 }
 
 /// Number of words between the last word and its earlier occurrence; `None` if there are several.

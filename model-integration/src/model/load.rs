@@ -122,6 +122,21 @@ pub fn load<B: Store>(
     config: &QuantConfig,
     positions: usize,
 ) -> Result<Llama<B>, LlamaError> {
+    let layers = checkpoint.config().num_hidden_layers;
+    load_layers(engine, checkpoint, config, positions, layers)
+}
+
+/// [`load`] for the first `layers` layers alone.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_layers<B: Store>(
+    engine: &B,
+    checkpoint: &Checkpoint,
+    config: &QuantConfig,
+    positions: usize,
+    layers: usize,
+) -> Result<Llama<B>, LlamaError> {
     let loader = Loader {
         engine,
         checkpoint,
@@ -129,6 +144,7 @@ pub fn load<B: Store>(
         config: &with_stored_formats(checkpoint, config, |format| engine.takes(format))?,
     };
     let mut model = checkpoint.config().clone();
+    model.num_hidden_layers = layers;
     let rounds = (Factor::Embedding, Constant::RootOfWidth);
     if model.architecture.factors.contains(&rounds) {
         let factor = &mut model.factors.embedding;

@@ -35,6 +35,18 @@ pub enum Turns {
     Multi,
 }
 
+/// Solved examples as plain text, each with the blank line behind it.
+pub fn solved(examples: &[&Example]) -> String {
+    let mut text = String::new();
+    for example in examples {
+        text += example.content.context();
+        text += TARGET_DELIMITER;
+        text += example.content.solution();
+        text += EXAMPLE_DELIMITER;
+    }
+    text
+}
+
 impl PromptStyle {
     /// Whether it is plain text without a beginning of its own.
     pub fn is_plain(&self) -> bool {
@@ -53,16 +65,7 @@ impl PromptStyle {
     ) -> Result<String> {
         let system = self.system.as_deref().filter(|text| !text.is_empty());
         let question = example.content.context();
-        let plain = || {
-            let mut text = String::new();
-            for shot in shots {
-                text += shot.content.context();
-                text += TARGET_DELIMITER;
-                text += shot.content.solution();
-                text += EXAMPLE_DELIMITER;
-            }
-            text + question
-        };
+        let plain = || solved(shots) + question;
         let Some(turns) = self.chat else {
             return Ok(system.unwrap_or_default().to_owned() + &plain());
         };

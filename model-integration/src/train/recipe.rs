@@ -56,14 +56,7 @@ const WARMUP: f64 = 0.03;
 /// If a tensor operation fails or the directory cannot be written.
 pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(recipe.seed);
-    let mut corpus = ChaCha8Rng::seed_from_u64(recipe.seed ^ 0x5eed);
-    let texts: Vec<String> = (0..4000)
-        .map(|_| {
-            let difficulty = difficulty(&mut corpus, 1.0);
-            Story::write(&mut corpus, difficulty).text
-        })
-        .collect();
-    let tokenizer = tokenizer::train(texts.into_iter(), VOCABULARY)
+    let tokenizer = tokenizer::train(vocabulary_stories(recipe.seed).into_iter(), VOCABULARY)
         .map_err(|error| anyhow::anyhow!("training the tokenizer: {error}"))?;
 
     let config = shape();
@@ -82,10 +75,8 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
         let mut samples: Vec<Sample> = Vec::new();
         while samples.iter().map(|s| s.tokens.len()).sum::<usize>() < recipe.tokens {
             let difficulty = difficulty(&mut rng, progress);
-            samples.push(Sample::new(
-                &tokenizer,
-                &Story::write(&mut rng, difficulty),
-            )?);
+            let story = Story::write(&mut rng, difficulty);
+            samples.push(Sample::new(&tokenizer, &story)?);
         }
         // Stories of similar length share a shard, so that shards have little padding. The longest
         // come first, so that no thread is left with one at the end.
@@ -124,6 +115,16 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     weights.save(directory, &config, &tokenizer)
 }
 
+/// The stories that the tokenizer is trained on.
+fn vocabulary_stories(seed: u64) -> Vec<String> {
+    let mut corpus = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+    let story = |_| {
+        let difficulty = difficulty(&mut corpus, 1.0);
+        Story::write(&mut corpus, difficulty).text
+    };
+    (0..4000).map(story).collect()
+}
+
 /// The difficulty of a story: a mixture that gets harder during training, then stays.
 fn difficulty(rng: &mut impl Rng, progress: f64) -> Difficulty {
     let ramp = (progress / 0.2).min(1.0);
@@ -143,5 +144,46 @@ fn schedule(progress: f64) -> f64 {
     } else {
         let rest = (progress - WARMUP) / (1.0 - WARMUP);
         0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * rest).cos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use tokenizers::Tokenizer;
+
+    use super::*;
+    use crate::calibrate::source::stories;
+
+    /// Stories to calibrate by are neither those of the task nor of the training.
+    #[test]
+    fn stories_to_calibrate_by_are_others() {
+        let stories: HashSet<String> = stories().into_iter().collect();
+        let recipe = Recipe::default();
+        let task = crate::corpus::heldout::stories(recipe.seed, 1200);
+        let vocabulary = vocabulary_stories(recipe.seed);
+        let tokenizer = Tokenizer::from_bytes(include_bytes!("../../embedded/tokenizer.json"));
+        let tokenizer = tokenizer.expect("a tokenizer");
+        // As the training draws them.
+        let mut rng = ChaCha8Rng::seed_from_u64(recipe.seed);
+        Weights::initialise(&shape(), &mut rng).expect("weights");
+        let mut trained = Vec::new();
+        for step in 0..recipe.steps {
+            let mut tokens = 0;
+            while tokens < recipe.tokens {
+                let difficulty = difficulty(&mut rng, step as f64 / recipe.steps as f64);
+                let story = Story::write(&mut rng, difficulty);
+                tokens += Sample::new(&tokenizer, &story)
+                    .expect("tokens")
+                    .tokens
+                    .len();
+                trained.push(story.text);
+            }
+        }
+        assert!(trained.len() > 20 * recipe.steps && stories.len() == 2000);
+        for others in [task, vocabulary, trained] {
+            assert!(others.iter().all(|story| !stories.contains(story)));
+        }
     }
 }

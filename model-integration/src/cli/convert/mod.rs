@@ -126,11 +126,12 @@ pub struct NewModel<'a> {
 }
 
 impl NewModel<'_> {
-    /// Checks what can be checked before codes are chosen for a configuration.
+    /// Checks what can be checked before codes are chosen for a configuration. Returns the names
+    /// of weights that need one tensor scale.
     ///
     /// # Errors
     /// An output that exists; a model or formats that the target does not store.
-    pub fn check(&self, config: &QuantConfig) -> Result<()> {
+    pub fn check(&self, config: &QuantConfig) -> Result<Vec<Vec<String>>> {
         match self.to {
             Target::Gguf => {
                 gguf::check_output(self.output, self.overwrite)?;
@@ -140,7 +141,7 @@ impl NewModel<'_> {
             _ => NewDirectory::check(self.output, self.overwrite)?,
         }
         self.check_head(config)?;
-        Plan::new(self.checkpoint, config, self.to)?.check_calibrated()
+        Ok(Plan::new(self.checkpoint, config, self.to)?.together())
     }
 
     fn check_head(&self, config: &QuantConfig) -> Result<()> {

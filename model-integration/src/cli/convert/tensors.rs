@@ -1,5 +1,6 @@
 //! The tensors of the new directory, and their bytes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +17,7 @@ use crate::checkpoint::packed_file::{Part, format_metadata};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
 use crate::config::QuantConfig;
-use crate::description::parameters::{Parameter, Role, outer_name};
+use crate::description::parameters::{GATE_UP, Parameter, QKV, Role, outer_name};
 use crate::model::load::Rotating;
 use crate::model::ops::narrow;
 use crate::model::stored_formats::with_stored_formats;
@@ -125,24 +126,39 @@ impl<'a> Plan<'a> {
         Self { calibrated, ..self }
     }
 
-    /// Checks that every tensor can hold codes that calibration chooses for its projections.
-    ///
-    /// # Errors
-    /// A tensor of several projections that has one tensor scale.
-    pub fn check_calibrated(&self) -> Result<()> {
+    /// Names of weights that need one tensor scale: parts of one tensor, and what vLLM and
+    /// TensorRT-LLM run as one product, which takes the largest of its scales for all.
+    pub fn together(&self) -> Vec<Vec<String>> {
+        let is_run_together = matches!(self.target, Target::CompressedTensors | Target::Modelopt);
+        let mut together: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for output in &self.outputs {
-            let has_one_scale = (output.packed.as_ref())
-                .is_some_and(|(format, _)| format.has_tensor_scale() && output.sources.len() > 1);
-            ensure!(
-                !has_one_scale,
-                "`{}` is one tensor of {} projections with one tensor scale in {}, and calibration \
-                 gives each projection its own; use --to mxlab",
-                output.name,
-                output.sources.len(),
-                self.target.name(),
-            );
+            let format = output.packed.as_ref().map(|(format, _)| format);
+            if !format.is_some_and(BlockFormat::has_tensor_scale) {
+                continue;
+            }
+            for Source { parameter, .. } in &output.sources {
+                let product = parameter.projection().and_then(|(_, projection)| {
+                    let products = [&QKV[..], &GATE_UP];
+                    products
+                        .iter()
+                        .position(|product| product.contains(&projection))
+                });
+                let key = match product {
+                    Some(product) if is_run_together && output.sources.len() == 1 => {
+                        format!("{:?} {:?} {product}", parameter.layer, parameter.expert)
+                    }
+                    _ => output.name.to_owned(),
+                };
+                together
+                    .entry(key)
+                    .or_default()
+                    .push(parameter.name.clone());
+            }
         }
-        Ok(())
+        together
+            .into_values()
+            .filter(|names| names.len() > 1)
+            .collect()
     }
 
     /// Number of tensors.

@@ -27,6 +27,13 @@ impl Activation {
         }
     }
 
+    /// Rows of these values.
+    pub fn of_values(values: &[f32], features: usize) -> Self {
+        let mut rows = Self::of_any_values(values.len() / features, features);
+        rows.values_mut().copy_from_slice(values);
+        rows
+    }
+
     /// Codes, whose values are rounded to `dtype`.
     pub(super) fn of_codes(codes: CodeRows, dtype: FloatType) -> Self {
         Self {

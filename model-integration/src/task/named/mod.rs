@@ -97,10 +97,7 @@ pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Res
         }
         return Ok(file::read(&excerpt)?);
     };
-    let read = |split: &Split| -> anyhow::Result<Task> {
-        let path = split.path(sources)?;
-        Ok(file::read_by(&path, named.protocol)?)
-    };
+    let read = |split: &Split| split.read(named.protocol, sources);
     let (mut task, training) = match &named.origin {
         Origin::Embedded => {
             let lines = sources.embedded.as_bytes();
@@ -129,7 +126,33 @@ pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Res
     Ok(task)
 }
 
+/// The training split of a named task.
+///
+/// # Errors
+/// If the task is unknown or has none, or the reason why its file is not there.
+pub fn training(name: &str, sources: &DataSources) -> anyhow::Result<Task> {
+    let named = NAMED.iter().find(|task| task.name == name);
+    let split = named.and_then(|task| Some((task.protocol, task.training()?)));
+    let (protocol, split) = split.with_context(|| format!("{name} has no training split"))?;
+    let task = split.read(protocol, sources);
+    task.with_context(|| format!("the training split of {name}"))
+}
+
+impl NamedTask {
+    /// Its training split.
+    pub const fn training(&self) -> Option<&Split> {
+        match &self.origin {
+            Origin::Embedded => None,
+            Origin::Dataset { training, .. } => training.as_ref(),
+        }
+    }
+}
+
 impl Split {
+    fn read(&self, protocol: &'static Protocol, sources: &DataSources) -> anyhow::Result<Task> {
+        Ok(file::read_by(&self.path(sources)?, protocol)?)
+    }
+
     /// Its path in the data directory, or else that of the downloaded file.
     fn path(&self, sources: &DataSources) -> anyhow::Result<PathBuf> {
         let (repository, hub_file) = self.hub;
