@@ -9,6 +9,9 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
+use super::parts::{
+    AWQ_DOWN, AWQ_UP, DOWN, FP4, FP4_ROW, UP, columns, floats, halves, rows, tensor, words,
+};
 use super::writers::{Encoding, Model, Stored};
 use crate::checkpoint::tiny::{Tensor, TinyModel, use_model, write};
 
@@ -22,58 +25,8 @@ pub struct Layout {
     value: fn(usize, usize) -> f32,
 }
 
-/// Codes 0 to 7 of a row in nibbles, in order and backwards.
-const UP: u32 = 0x7654_3210;
-const DOWN: u32 = 0x0123_4567;
-/// The same of eight rows, in the order of AWQ.
-const AWQ_UP: u32 = 0x7531_6420;
-const AWQ_DOWN: u32 = 0x0246_1357;
 /// Codes of 3 bits: 0 to 7, and 0 to 3 behind them.
 const DENSE3: [u32; 2] = [0x88fa_c688, 0x6];
-
-fn tensor(end: &str, dtype: &str, shape: &[usize], data: impl IntoIterator<Item = u8>) -> Tensor {
-    Tensor {
-        name: end.to_owned(),
-        dtype: dtype.to_owned(),
-        shape: shape.to_vec(),
-        data: data.into_iter().collect(),
-    }
-}
-
-fn words(end: &str, shape: &[usize], words: impl IntoIterator<Item = u32>) -> Tensor {
-    tensor(
-        end,
-        "I32",
-        shape,
-        words.into_iter().flat_map(u32::to_le_bytes),
-    )
-}
-
-fn floats(end: &str, shape: &[usize], values: impl IntoIterator<Item = f32>) -> Tensor {
-    tensor(
-        end,
-        "F32",
-        shape,
-        values.into_iter().flat_map(f32::to_le_bytes),
-    )
-}
-
-fn halves(end: &str, shape: &[usize], values: impl IntoIterator<Item = f32>) -> Tensor {
-    let values = values
-        .into_iter()
-        .map(|x| half::f16::from_f32(x).to_le_bytes());
-    tensor(end, "F16", shape, values.flatten())
-}
-
-/// The same for each of eight rows.
-fn rows<T: Copy>(row: &[T]) -> impl Iterator<Item = T> {
-    row.repeat(8).into_iter()
-}
-
-/// Each of some values eight times: one for each row of a layout by columns.
-fn columns<T: Copy>(values: &[T]) -> Vec<T> {
-    values.iter().flat_map(|value| [*value; 8]).collect()
-}
 
 fn compressed(format: &str, weights: Value) -> Value {
     let group = json!({"targets": ["Linear"], "weights": weights, "input_activations": null});
@@ -91,12 +44,8 @@ fn gptq(bits: u32, group: usize, format: &str) -> Value {
     json!({"quant_method": "gptq", "bits": bits, "group_size": group, "checkpoint_format": format})
 }
 
-/// E2M1's values.
-const FP4: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-const FP4_ROW: [u8; 4] = [0x10, 0x32, 0x54, 0x76];
-
 impl Layout {
-    fn new(
+    pub fn new(
         name: &'static str,
         quantization: Value,
         tensors: Vec<Tensor>,
@@ -162,7 +111,7 @@ impl Layout {
         let mut doubled = bnb_tensors(&nested, tensor("weight.absmax", "U8", &[4], [0, 1, 2, 3]));
         doubled.push(floats("weight.nested_absmax", &[1], [2.0]));
         doubled.push(floats("weight.nested_quant_map", &[256], (0..=255_u8).map(f32::from)));
-        vec![
+        let mut all = vec![
             Self::new("3 bits across words", compressed("pack-quantized", integers(3, true, 4)), vec![
                 words("wide.weight_packed", &[8, 2], rows(&DENSE3)),
                 floats("wide.weight_scale", &[8, 3], rows(&[1.0, 2.0, 4.0])),
@@ -254,7 +203,9 @@ impl Layout {
                 |row, col| col as f32 * [1.0, 2.0, 3.0, -4.0][row / 2]),
             Self::new("4 bits, scales in bytes", bnb, doubled,
                 |row, col| col as f32 * [1.0, 3.0, 5.0, 7.0][row / 2]),
-        ]
+        ];
+        all.extend(super::auto_round::layouts());
+        all
     }
 }
 

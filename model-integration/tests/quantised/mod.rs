@@ -1,10 +1,12 @@
 //! Quantised checkpoints: every encoding gives the same values, and malformed ones are refused.
 
+mod auto_round;
 mod damage;
 pub mod head;
 mod layouts;
 mod malformed;
 mod packages;
+mod parts;
 mod writers;
 
 use mxlab::checkpoint::{Checkpoint, synthetic};

@@ -54,6 +54,19 @@ pub(super) fn awq(config: Fields) -> Result<Layout, CheckpointError> {
     layout(config, "AWQ", &[4], 0)
 }
 
+/// The integers of AutoRound, as GPTQ or AWQ has them; `add` to zero points.
+///
+/// # Errors
+/// `Field` and `MissingField`.
+pub(super) fn auto_round(
+    config: Fields,
+    writer: &'static str,
+    add: u32,
+) -> Result<Layout, CheckpointError> {
+    let known: &[usize] = if writer == "AWQ" { &[4] } else { &[2, 3, 4, 8] };
+    layout(config, writer, known, add)
+}
+
 fn layout(
     config: Fields,
     writer: &'static str,

@@ -68,8 +68,9 @@ pub(super) fn find(
         groups,
         factor,
         zeros,
-        // compressed-tensors decompresses NVFP4 to bf16, whatever the model's type.
-        is_rounded: matches!(factor, Some((Factor::Divides, _))),
+        // compressed-tensors decompresses NVFP4 to bf16, whatever the model's type. AutoRound, which
+        // has the same tensors, does not.
+        is_rounded: matches!(factor, Some((Factor::Divides, _))) && writer != "AutoRound",
     }))
 }
 

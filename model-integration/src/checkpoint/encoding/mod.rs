@@ -3,6 +3,7 @@
 //! | written by | `quant_method` | tensors of the matrix `m.weight` |
 //! |---|---|---|
 //! | compressed-tensors | `compressed-tensors` | `m.weight_packed` or `m.weight`, `m.weight_scale` |
+//! | AutoRound | `auto-round` | those of compressed-tensors, GPTQ or AWQ |
 //! | ModelOpt | `modelopt` | `m.weight`, `m.weight_scale`, `m.weight_scale_2` |
 //! | Quark | `quark` | `m.weight`, `m.weight_scale` |
 //! | DeepSeek, transformers | `fp8` | `m.weight`, `m.weight_scale_inv` |
@@ -14,6 +15,7 @@
 //! Codes and scales of a format of ours stay what they are. A matrix in any other layout is decoded
 //! when it is read.
 
+mod auto_round;
 mod bitsandbytes;
 mod by_columns;
 mod by_rows;
@@ -106,6 +108,7 @@ impl Encoding {
         Ok(match method {
             Some("mxfp4") => Self::Unsaid,
             Some("compressed-tensors") => Self::ByRows(compressed_tensors::parse(config)?),
+            Some("auto-round") => auto_round::parse(config)?,
             Some("modelopt" | "modelopt_fp4") => Self::ByRows(modelopt::parse(config)?),
             Some("quark") => Self::ByRows(quark::parse(config)?),
             Some("fp8") => Self::ByRows(fp8::parse(config)?),
@@ -116,8 +119,8 @@ impl Encoding {
                 Self::Bitsandbytes
             }
             _ => {
-                let expected = "\"compressed-tensors\", \"modelopt\", \"quark\", \"fp8\", \
-                    \"gptq\", \"awq\", \"bitsandbytes\" or \"mxfp4\", the supported methods \
+                let expected = "\"compressed-tensors\", \"auto-round\", \"modelopt\", \"quark\", \
+                    \"fp8\", \"gptq\", \"awq\", \"bitsandbytes\" or \"mxfp4\", the supported methods \
                     (transformers can save a dequantised copy of others)";
                 return Err(config.error("quant_method", expected));
             }
