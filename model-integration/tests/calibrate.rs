@@ -1,17 +1,20 @@
 //! `mxlab calibrate`: the same bytes whatever the machine does, and errors that say what to do.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::checkpoint::tiny::{Tensor, TinyModel, VOCABULARY, write};
 use crate::stories::text;
-use mxlab::checkpoint::Checkpoint;
+use mxlab::checkpoint::{Checkpoint, TensorFile};
 use mxlab::config::FormatFlags;
 use mxlab::embedded;
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
-use serde_json::Value;
+use mxlab_kernels::format::FloatType;
+use serde_json::{Value, json};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
@@ -135,13 +138,86 @@ fn a_calibrated_model_is_nearer_to_the_original() {
         "--length",
         "64",
     ];
-    done(&[&["calibrate", "embedded", name][..], &weights].concat());
     let original = || embedded::checkpoint().expect("the embedded model");
     let baseline = likelihood(original(), "none");
-    let nearest = likelihood(original(), "mxfp4");
-    let calibrated = likelihood(Checkpoint::open(&output).expect("a model"), "none");
-    let (nearest, calibrated) = (baseline - nearest, baseline - calibrated);
-    assert!(calibrated < 0.7 * nearest, "lost {calibrated} of {nearest}");
+    let nearest = baseline - likelihood(original(), "mxfp4");
+    for rotation in [&[][..], &["--rotation", "32:3"]] {
+        done(&[&["calibrate", "embedded", name][..], &weights, rotation].concat());
+        let calibrated = likelihood(Checkpoint::open(&output).expect("a model"), "none");
+        let calibrated = baseline - calibrated;
+        assert!(
+            calibrated < 0.7 * nearest,
+            "{rotation:?}: lost {calibrated} of {nearest}"
+        );
+        fs::remove_dir_all(&output).expect("removed");
+    }
+}
+
+/// A Mixtral of three experts of equal weights, of which equal scores choose the first two.
+fn with_idle_expert(folder: &Path) {
+    let mut model = TinyModel::new(FloatType::F32);
+    for (key, value) in [
+        ("architectures", json!(["MixtralForCausalLM"])),
+        ("model_type", json!("mixtral")),
+        ("num_local_experts", json!(3)),
+        ("num_experts_per_tok", json!(2)),
+    ] {
+        model.config[key] = value;
+    }
+    for layer in 0..2 {
+        let experts = format!("model.layers.{layer}.block_sparse_moe");
+        for (own, name) in [("gate", "w1"), ("up", "w3"), ("down", "w2")] {
+            let own = format!("model.layers.{layer}.mlp.{own}_proj.weight");
+            let weight = model.tensor(&own).clone();
+            model.remove_tensor(&own);
+            model.tensors.extend((0..3).map(|expert| Tensor {
+                name: format!("{experts}.experts.{expert}.{name}.weight"),
+                ..weight.clone()
+            }));
+        }
+        model.tensors.push(Tensor {
+            name: format!("{experts}.gate.weight"),
+            dtype: "F32".to_owned(),
+            shape: vec![3, 8],
+            data: vec![0; 3 * 8 * 4],
+        });
+    }
+    write(folder, &model.files());
+}
+
+/// The tensors of an expert in a layer of a packed model.
+fn expert(model: &Path, expert: usize) -> BTreeMap<String, Vec<u8>> {
+    let file = TensorFile::open(&model.join("model.safetensors")).expect("a file");
+    let before = format!("model.layers.1.block_sparse_moe.experts.{expert}.");
+    let own = file.tensors().filter_map(|tensor| {
+        let name = tensor.name().strip_prefix(&before)?;
+        Some((name.to_owned(), tensor.bytes().to_vec()))
+    });
+    own.collect()
+}
+
+#[test]
+fn an_expert_that_no_token_chooses_has_the_nearest_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let name = |name: &str| path(name).to_str().expect("UTF-8").to_owned();
+    let [model, text, calibrated, nearest] = ["model", "text", "calibrated", "nearest"].map(name);
+    fs::create_dir(&model).expect("made");
+    with_idle_expert(Path::new(&model));
+    let words = (0..200).map(|i| VOCABULARY[3 + (i * i + i / 7) % 9]);
+    fs::write(&text, words.collect::<Vec<_>>().join(" ")).expect("written");
+    let formats = ["--weights", "mxfp4", "--block-size", "4"];
+    let by = ["--text", &text, "--sequences", "8", "--length", "16"];
+    done(&[&["calibrate", &model, &calibrated][..], &formats, &by].concat());
+    let convert = ["convert", &model, &nearest, "--to", "mxlab"];
+    done(&[&convert[..], &formats].concat());
+    let [calibrated, nearest] = [calibrated, nearest].map(|model| {
+        let model = Path::new(&model);
+        [0, 2].map(|number| expert(model, number))
+    });
+    assert!(!nearest[1].is_empty());
+    assert_eq!(calibrated[1], nearest[1]);
+    assert_ne!(calibrated[0], nearest[0], "a chosen expert is calibrated");
 }
 
 #[test]

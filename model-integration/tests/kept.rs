@@ -46,6 +46,18 @@ fn packed(kv: KvOptions) -> QuantConfig {
     config
 }
 
+/// The same, where every row has a tensor scale.
+fn scaled(kv: KvOptions) -> QuantConfig {
+    let flags = FormatFlags {
+        kv: Some("nvfp4".parse().expect("a format")),
+        block_size: Some(2),
+        ..FormatFlags::default()
+    };
+    let mut config = load("baseline", &flags).expect("a configuration");
+    config.kv = kv;
+    config
+}
+
 fn first(first: usize) -> KvOptions {
     KvOptions {
         first,
@@ -120,9 +132,12 @@ fn pages_have_the_bits_of_one_piece() {
         for dtype in FloatType::ALL {
             let engine = Cpu::new(dtype);
             let mut seen = Vec::new();
-            for kv in every_option() {
-                let llama = load_llama(&engine, &checkpoint, &packed(kv), 64).expect("a model");
-                let place = format!("{kv:?}, window {window:?}, {dtype}");
+            let mut configs: Vec<QuantConfig> = every_option().into_iter().map(packed).collect();
+            configs.extend([scaled(first(0)), scaled(first(5))]);
+            for config in configs {
+                let llama = load_llama(&engine, &checkpoint, &config, 64).expect("a model");
+                let kv = config.kv;
+                let place = format!("{:?}, {kv:?}, window {window:?}, {dtype}", config.keys);
                 let [a, b] = [tokens(1, POSITIONS), tokens(2, POSITIONS)];
                 let [of_a, of_b] = [&a, &b].map(|all| in_one_piece(&llama, &engine, all));
 
@@ -222,6 +237,15 @@ fn bits_of_a_cached_value_are_a_mean_over_sequences() {
     assert_eq!(
         bits(recent(4), &[10, 3]),
         Some((7.0 * 12.0 + 6.0 * 8.0) / 13.0)
+    );
+    // The first positions are none of the recent ones: five and four of ten, five and two of seven.
+    let both = KvOptions {
+        first: 5,
+        ..recent(4)
+    };
+    assert_eq!(
+        bits(both, &[10, 7]),
+        Some((10.0 * 16.0 + 6.0 * 12.0 + 8.0) / 17.0)
     );
     assert_eq!(bits(first(5), &[]), None);
     let plain = engine.footprint(&QuantConfig::unquantised("baseline"));

@@ -90,8 +90,11 @@ fn candidate(scale: ScaleFormat, own: u32, factor: f32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::Recipe;
-    use crate::calibrate::second_order::tests::{COLS, ROWS, formats, gram, values};
+    use crate::calibrate::second_order::round;
+    use crate::calibrate::second_order::tests::{
+        COLS, ROWS, eliminated, formats, gram, loss, values,
+    };
+    use crate::calibrate::{Recipe, ScaleChoice};
     use mxlab_kernels::format::{BlockFormat, FloatType};
     use mxlab_kernels::reference;
 
@@ -163,6 +166,47 @@ mod tests {
             let rounding = rounding(&scaled);
             let found = search(&targets, &scaled, &columns, &rounding).unwrap();
             assert_eq!(found.scales(), scaled.scales(), "{format}");
+        }
+    }
+
+    #[test]
+    fn pivots_are_those_of_the_stored_columns() {
+        let (gram, recipe) = (gram(), Recipe::default());
+        let (order, h) = eliminated(&gram, &recipe);
+        assert!(!order.is_sorted());
+        let pivots = Columns::new(&gram, &recipe).unwrap().pivots();
+        for (i, &col) in order.iter().enumerate() {
+            assert!((pivots[col] / h[i][i] - 1.0).abs() < 1e-9, "column {col}");
+        }
+    }
+
+    /// Each row has the scales of the sweep that lost least.
+    #[test]
+    fn searched_scales_are_no_loss_of_a_row() {
+        let (weights, gram) = (values(2, ROWS * COLS), gram());
+        let recipe = Recipe {
+            damping: 1e-9,
+            ..Recipe::default()
+        };
+        let searching = Recipe {
+            scales: ScaleChoice::Search,
+            ..recipe
+        };
+        for format in formats() {
+            let [by_rule, searched] = [recipe, searching].map(|recipe| {
+                let columns = Columns::new(&gram, &recipe).unwrap();
+                let nearest = reference::quantize(&weights, ROWS, COLS, &format, FloatType::F32);
+                let rounded = round(&weights, &columns, nearest.unwrap(), FloatType::F32).unwrap();
+                reference::dequantize(&rounded.packed)
+            });
+            let rows = weights.chunks(COLS).zip(by_rule.chunks(COLS));
+            for (row, ((w, by_rule), searched)) in rows.zip(searched.chunks(COLS)).enumerate() {
+                let [by_rule, searched] = [by_rule, searched].map(|q| loss(w, q, &gram));
+                assert!(
+                    searched <= by_rule * (1.0 + 1e-3),
+                    "{format}, row {row}: {searched} with searched scales, {by_rule} without"
+                );
+            }
         }
     }
 }

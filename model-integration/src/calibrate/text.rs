@@ -101,3 +101,42 @@ impl Cut {
         (0..count).map(next).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token for each character, behind token 1000.
+    struct Characters;
+
+    impl Tokenize for Characters {
+        fn encode(&self, text: &str, _: bool) -> Result<Vec<u32>> {
+            Ok(text.chars().map(u32::from).collect())
+        }
+
+        fn decode(&self, tokens: &[u32]) -> Result<String> {
+            let characters = tokens.iter().map(|&token| char::from_u32(token));
+            characters.collect::<Option<_>>().context("characters")
+        }
+
+        fn prefix_token(&self) -> Option<(u32, String)> {
+            Some((1000, String::new()))
+        }
+
+        fn eos_token(&self) -> Option<u32> {
+            None
+        }
+    }
+
+    #[test]
+    fn sequences_are_spread_over_their_texts() {
+        let texts = ["abcdefghij".to_owned(), "klmnopq".to_owned()];
+        let cut = sequences(&texts, &Characters, [5, 3]).expect("text enough");
+        let with_first = |token: &str| {
+            let own = Characters.encode(token, false).expect("tokens");
+            [vec![1000], own].concat()
+        };
+        let expected = ["ab", "kl", "ef", "pq", "ij"].map(with_first);
+        assert_eq!(cut, expected);
+    }
+}

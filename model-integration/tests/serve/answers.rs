@@ -34,7 +34,16 @@ fn generated(flags: &[&str], prompts: &[&str], more: &[&str]) -> Vec<(Value, Val
 
 #[test]
 fn any_mix_of_requests_gets_the_tokens_of_generate() {
-    let rotated = ["mx-kv", "--key-rotation", "row", "--kv-first", "3"];
+    // The one recent key of a query is its own, which no page has to have.
+    let rotated = [
+        "--key-rotation",
+        "row",
+        "--kv-first",
+        "3",
+        "--key-recent",
+        "1",
+    ];
+    let rotated = [&["mx-kv"][..], &rotated].concat();
     // Pages without exact keys are shared by nobody.
     let recent = ["mx-kv", "--key-recent", "9"];
     let all = [&["baseline"][..], &["mx-linear-kv"], &rotated, &recent];

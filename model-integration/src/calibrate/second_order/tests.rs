@@ -31,8 +31,8 @@ pub fn gram() -> Gram {
     gram
 }
 
-/// The definition: plain loops over f64, H by H.
-fn law(weights: &[f32], gram: &Gram, recipe: &Recipe, format: &BlockFormat) -> Vec<f32> {
+/// The columns in their order, and the damped H, eliminated from its last row to its first.
+pub fn eliminated(gram: &Gram, recipe: &Recipe) -> (Vec<usize>, Vec<Vec<f64>>) {
     let mut order: Vec<usize> = (0..COLS).collect();
     if recipe.order == ColumnOrder::Activation {
         order.sort_by(|&a, &b| gram.at(b, b).total_cmp(&gram.at(a, a)));
@@ -52,6 +52,12 @@ fn law(weights: &[f32], gram: &Gram, recipe: &Recipe, format: &BlockFormat) -> V
             }
         }
     }
+    (order, h)
+}
+
+/// The definition: plain loops over f64, H by H.
+fn law(weights: &[f32], gram: &Gram, recipe: &Recipe, format: &BlockFormat) -> Vec<f32> {
+    let (order, h) = eliminated(gram, recipe);
     let nearest = reference::quantize(weights, ROWS, COLS, format, FloatType::F32).unwrap();
     let rounding = ElementRounding {
         format,
