@@ -5,6 +5,7 @@ use crate::format::{
 };
 use crate::registry::Problem;
 use rand::Rng;
+use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
@@ -104,25 +105,30 @@ impl RotatedBlocks {
         (0..self.size).map(value).collect()
     }
 
-    /// Three values whose sum, times the factor, is on the middle between two bf16 but for the
-    /// rounding of the product.
+    /// Four values whose sum in some column is rounded up to one that, times the factor, is on the
+    /// middle between two bf16 but for the rounding of the product.
     fn with_middle(self, rng: &mut ChaCha8Rng) -> Vec<f32> {
         let factor = rotation_factor(self.size);
         let middle = 1.0 + f32::from(2 * rng.random_range(0..128u8) + 1) / 256.0;
         let near = (middle / factor).to_bits();
-        let sums = (near - 2..=near + 2).map(f32::from_bits);
-        let sum = sums.fold(middle / factor, |chosen, sum| {
-            match sum * factor == middle {
-                true if rng.random() => sum,
-                _ => chosen,
-            }
-        });
-        // Eight bits of the 24 at a time.
+        let mut sums = (near - 2..=near + 2).map(f32::from_bits);
+        let least = sums.find(|sum| sum * factor == middle);
+        let sum = least.unwrap_or(middle / factor);
+        // Eight bits of the 24 at a time, and a quarter of the last less.
         let upper = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
         let high = upper(sum);
         let mid = upper(sum - high);
+        let below = (f32::from_bits(sum.to_bits() - 1) - sum) / 4.0;
+        let parts = [high, mid, sum - high - mid, below];
         let mut x = vec![0.0; self.size];
-        x[..3].copy_from_slice(&[high, mid, sum - high - mid]);
+        let col = rng.random_range(0..self.size);
+        for (at, part) in sample(rng, self.size, parts.len()).into_iter().zip(parts) {
+            x[at] = if (at & col).count_ones() % 2 == 0 {
+                part
+            } else {
+                -part
+            };
+        }
         x
     }
 
