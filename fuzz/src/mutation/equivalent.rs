@@ -11,6 +11,7 @@ pub struct Equivalents(Vec<Rule>);
 #[derive(Debug)]
 struct Rule {
     kernel: Regex,
+    label: Regex,
     fault: Fault,
     original: Regex,
     planted: Regex,
@@ -41,6 +42,8 @@ struct File {
 struct Line {
     #[serde(default)]
     kernel: String,
+    #[serde(default)]
+    label: String,
     fault: Fault,
     original: String,
     #[serde(default)]
@@ -67,6 +70,7 @@ impl Equivalents {
         let rule = |line: Line| {
             Ok(Rule {
                 kernel: Regex::new(&line.kernel)?,
+                label: Regex::new(&line.label)?,
                 fault: line.fault,
                 original: Regex::new(&line.original)?,
                 planted: Regex::new(&line.planted)?,
@@ -88,6 +92,7 @@ impl Equivalents {
             rule.fault == mutant.fault
                 && rule.step.is_none_or(|step| step == mutant.step)
                 && rule.kernel.is_match(kernel)
+                && rule.label.is_match(&mutant.label)
                 && rule.original.is_match(&mutant.original)
                 && rule.planted.is_match(&mutant.planted)
         };
@@ -140,6 +145,7 @@ mod tests {
                                 fault,
                                 step,
                                 position: Position { line: 1, column: 1 },
+                                label: String::new(),
                                 original: line("ge", bits),
                                 planted: match fault {
                                     Fault::Bound => line("gt", bits),

@@ -68,6 +68,8 @@ pub struct Mutant {
     pub step: i8,
     /// Where the instruction stands in the kernel's own text.
     pub position: Position,
+    /// The last label before it; empty if there is none.
+    pub label: String,
     /// The instruction as it was.
     pub original: String,
     /// The instruction as it is; empty if it was left out.
@@ -79,7 +81,7 @@ pub struct Mutant {
 /// Every mutant of a module.
 pub fn mutants(module: &Module) -> Vec<Mutant> {
     let mut found = Vec::new();
-    for (index, instruction) in instructions(module).into_iter().enumerate() {
+    for (index, (label, instruction)) in instructions(module).into_iter().enumerate() {
         for (fault, step, planted) in faults(instruction) {
             let mut text = module.clone();
             replace(&mut text, index, planted.clone());
@@ -87,6 +89,7 @@ pub fn mutants(module: &Module) -> Vec<Mutant> {
                 fault,
                 step,
                 position: instruction.position,
+                label: label.to_owned(),
                 original: instruction.to_string(),
                 planted: planted.map_or_else(String::new, |planted| planted.to_string()),
                 ptx: text.to_string(),
@@ -96,20 +99,25 @@ pub fn mutants(module: &Module) -> Vec<Mutant> {
     found
 }
 
-/// The instructions of all bodies, in order.
-fn instructions(module: &Module) -> Vec<&Instruction> {
-    fn visit<'a>(body: &'a [Statement], found: &mut Vec<&'a Instruction>) {
+/// The instructions of all bodies, in order, each with the last label before it.
+fn instructions(module: &Module) -> Vec<(&str, &Instruction)> {
+    fn visit<'a>(
+        body: &'a [Statement],
+        label: &mut &'a str,
+        found: &mut Vec<(&'a str, &'a Instruction)>,
+    ) {
         for statement in body {
             match statement {
-                Statement::Instruction(instruction) => found.push(instruction),
-                Statement::Block(body) => visit(body, found),
+                Statement::Instruction(instruction) => found.push((*label, instruction)),
+                Statement::Label(name, _) => *label = name,
+                Statement::Block(body) => visit(body, label, found),
                 _ => {}
             }
         }
     }
     let mut found = Vec::new();
     let bodies = module.functions.iter().filter_map(|f| f.body.as_ref());
-    bodies.for_each(|body| visit(body, &mut found));
+    bodies.for_each(|body| visit(body, &mut "", &mut found));
     found
 }
 
