@@ -130,8 +130,19 @@ mod tests {
 
     #[test]
     fn sequences_are_spread_over_their_texts() {
-        let texts = ["abcdefghij".to_owned(), "klmnopq".to_owned()];
-        let cut = sequences(&texts, &Characters, [5, 3]).expect("text enough");
+        let folder = tempfile::tempdir().expect("a folder");
+        let texts = ["abcdefghij", "klmnopq"].map(|text| {
+            let path = folder.path().join(text);
+            std::fs::write(&path, text).expect("written");
+            path.to_str().expect("UTF-8").parse().expect("a file")
+        });
+        let sources = DataSources {
+            data_dir: None,
+            embedded: "",
+            hub_file: &|_, _| anyhow::bail!("no hub"),
+        };
+        let cut = cut(&texts, &sources, &Characters, [5, 3]).expect("text enough");
+        let cut = cut.with(Vec::new()).expect("sequences");
         let with_first = |token: &str| {
             let own = Characters.encode(token, false).expect("tokens");
             [vec![1000], own].concat()
