@@ -55,15 +55,7 @@ fn estimates_come_first_and_a_dry_run_is_all_of_them() {
 
     let before = fs::read_dir(folder.path()).expect("a folder").count();
     for model in ["embedded", "synthetic:tiny"] {
-        let others = [
-            "--dry-run",
-            "--overwrite",
-            "--length",
-            "32",
-            "--sequences",
-            "3000",
-        ];
-        let dry = run(model, &folder.path().join("dry"), &others[..]);
+        let dry = run(model, &folder.path().join("dry"), &["--dry-run"]);
         let text = String::from_utf8_lossy(&dry.stdout).into_owned();
         assert!(
             dry.status.success() && text.starts_with("this takes about"),

@@ -142,11 +142,11 @@ fn fused_projections_have_one_tensor_scale() {
     let ratios = names.map(|name| number(&tensor[name]) / number(&own[name]));
     let ratios: Vec<f32> = ratios.collect();
     assert!(
-        ratios.iter().all(|ratio| (1.0..=1.75).contains(ratio)),
+        ratios.iter().all(|ratio| (0.999..1.751).contains(ratio)),
         "{ratios:?}"
     );
     assert!(
-        ratios.iter().filter(|ratio| **ratio > 1.0).count() > 35,
+        ratios.iter().filter(|ratio| **ratio > 1.001).count() > 35,
         "{ratios:?}"
     );
 }

@@ -14,10 +14,6 @@ use crate::task::prompt::solved;
 pub const OWN: &str = "self";
 /// The name of stories of the embedded model's kind.
 pub const STORIES: &str = "embedded";
-/// Their seed. Neither the embedded task nor the training of the model has it.
-const STORIES_SEED: u64 = 0x7465_7874;
-/// Their number: about 330,000 tokens of the embedded model.
-const STORIES_COUNT: usize = 2000;
 
 /// A text, or some of its characters: `NAME` or `NAME#FROM..TO`, with the name of a file, of a task
 /// that has a training split, or [`STORIES`]; or [`OWN`].
@@ -96,7 +92,7 @@ impl TextPart {
                 })?
             }
             // They are written without their full stop.
-            Origin::Stories => stories().join(". "),
+            Origin::Stories => heldout::for_calibration().join(". "),
             Origin::Training(task) => {
                 let examples = training(task, sources)?.examples;
                 solved(&examples.iter().collect::<Vec<_>>())
@@ -104,9 +100,4 @@ impl TextPart {
         };
         Ok(Some(self.excerpt.of(&text)?.to_owned()))
     }
-}
-
-/// Stories of the embedded model's kind.
-pub fn stories() -> Vec<String> {
-    heldout::stories(STORIES_SEED, STORIES_COUNT)
 }

@@ -154,14 +154,14 @@ mod tests {
     use tokenizers::Tokenizer;
 
     use super::*;
-    use crate::calibrate::source::stories;
+    use crate::corpus::heldout;
 
     /// Stories to calibrate by are neither those of the task nor of the training.
     #[test]
     fn stories_to_calibrate_by_are_others() {
-        let stories: HashSet<String> = stories().into_iter().collect();
+        let stories: HashSet<String> = heldout::for_calibration().into_iter().collect();
         let recipe = Recipe::default();
-        let task = crate::corpus::heldout::stories(recipe.seed, 1200);
+        let task = heldout::stories(recipe.seed, 1200);
         let vocabulary = vocabulary_stories(recipe.seed);
         let tokenizer = Tokenizer::from_bytes(include_bytes!("../../embedded/tokenizer.json"));
         let tokenizer = tokenizer.expect("a tokenizer");
