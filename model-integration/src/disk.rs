@@ -12,7 +12,7 @@ pub fn available_disk(path: &Path) -> Option<u64> {
     free(folder)
 }
 
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn free(folder: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt;
     let name = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
@@ -24,10 +24,10 @@ fn free(folder: &Path) -> Option<u64> {
     }
     // SAFETY: the call succeeded, so it wrote; before, all bytes were zero.
     let told = unsafe { told.assume_init() };
-    Some(u64::from(told.f_bavail) * u64::from(told.f_frsize))
+    Some(told.f_bavail * told.f_frsize)
 }
 
-#[cfg(not(unix))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 fn free(_: &Path) -> Option<u64> {
     None
 }

@@ -73,7 +73,7 @@ impl Timing<'_> {
             .min(length);
         let ids = |count: usize| -> Vec<u32> {
             let below = self.checkpoint.config().vocab_size as u64;
-            let id = |i| (u64::from(random_at(0, i)) * below >> 32) as u32;
+            let id = |i| ((u64::from(random_at(0, i)) * below) >> 32) as u32;
             (0..count as u64).map(id).collect()
         };
         let mut batch = Batch::whole([ids(tokens).as_slice()]);
