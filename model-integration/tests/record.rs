@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use mxlab::config::QuantConfig;
 use mxlab::engine::{Footprint, ModelInfo};
+use mxlab::record::calibrate::{AllocateRecord, Assignment, CalibrateRecord};
 use mxlab::record::column::Column;
 use mxlab::record::generate::End;
 use mxlab::record::generate::{GenerateRecord, GenerateSettings, GenerateTimings, Sequence};
@@ -71,7 +72,7 @@ fn committed_records_are_written_as_they_are_read() {
     for kind in ["bench", "eval", "mutate", "soak", "study", "verify"] {
         assert!(of(kind) > 0, "{kind}: {kinds:?}");
     }
-    assert_eq!(of("study"), 10);
+    assert_eq!(of("study"), 11);
 }
 
 fn generation() -> GenerateRecord {
@@ -132,6 +133,30 @@ fn generation() -> GenerateRecord {
     }
 }
 
+fn calibration() -> (CalibrateRecord, AllocateRecord) {
+    let codes = CalibrateRecord {
+        environment: Environment::capture(),
+        run: json!({ "method": "second-order", "sequences": 72, "recipe": { "damping": 0.01 } }),
+        seconds: 38.5,
+        layers_before: 3,
+        peak_memory_bytes: Some(1 << 29),
+        threads: 2,
+    };
+    let chosen = Assignment {
+        name: "chosen".to_owned(),
+        bits: 4.75,
+        summed_nats: 0.25,
+        measured_nats: 0.125,
+    };
+    let formats = AllocateRecord {
+        environment: Environment::capture(),
+        most_bits: 4.75,
+        assignments: vec![chosen],
+        seconds: 4.5,
+    };
+    (codes, formats)
+}
+
 /// A record of each kind, as JSON: committed ones, cells of studies, a generation, loads.
 fn samples() -> BTreeMap<&'static str, Value> {
     let mut samples = BTreeMap::new();
@@ -141,6 +166,9 @@ fn samples() -> BTreeMap<&'static str, Value> {
         samples.entry(record.kind().name).or_insert(value);
     };
     keep(generation().into());
+    let (codes, formats) = calibration();
+    keep(codes.into());
+    keep(formats.into());
     for path in files(&results()) {
         match Record::read(&path).expect("a record") {
             Record::Study(mut study) => {
