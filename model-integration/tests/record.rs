@@ -72,7 +72,7 @@ fn committed_records_are_written_as_they_are_read() {
     for kind in ["bench", "eval", "mutate", "soak", "study", "verify"] {
         assert!(of(kind) > 0, "{kind}: {kinds:?}");
     }
-    assert_eq!(of("study"), 11);
+    assert_eq!(of("study"), 10);
 }
 
 fn generation() -> GenerateRecord {
