@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
-
 /// A text file, or some of its characters: `FILE` or `FILE#FROM..TO`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
@@ -46,17 +44,6 @@ impl Excerpt {
             path: path.into(),
             characters: None,
         }
-    }
-
-    /// The text.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is not UTF-8, or has fewer characters.
-    pub fn read(&self) -> Result<String> {
-        let text = std::fs::read_to_string(&self.path);
-        let text =
-            text.with_context(|| format!("cannot read the text `{}`", self.path.display()))?;
-        Ok(self.of(&text)?.to_owned())
     }
 
     /// Its characters of the file's text.

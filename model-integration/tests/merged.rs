@@ -269,6 +269,35 @@ fn calibration_names_what_is_merged() {
 }
 
 #[test]
+fn rotations_that_undo_each_other_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out");
+    let output = output.to_str().expect("UTF-8");
+    let convert = [
+        "convert",
+        "embedded",
+        output,
+        "--to",
+        "mxlab",
+        "--weights",
+        "mxfp4",
+    ];
+    let both = ["--merge-rotation", "32", "--rotation"];
+    refused(
+        &[&convert[..], &both, &["32"]].concat(),
+        "--rotation undoes --merge-rotation at the input of q",
+    );
+    for others in [&["32:1"][..], &["32", "--rotated", "down"]] {
+        let done = run(&[&convert[..], &both, others, &["--overwrite"]].concat());
+        assert!(
+            done.status.success(),
+            "{others:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+}
+
+#[test]
 fn models_with_another_function_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().join("out");

@@ -78,7 +78,7 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
     }
     use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; nothing is kept")?;
-    let checkpoint = args.merge.open(&args.model)?;
+    let checkpoint = args.merge.open(&args.model, &config)?;
     let cut = args.text.cut(&checkpoint, args.sequences, args.length)?;
     check_codes(&checkpoint, &config)?;
     // Original logits, their probabilities, and those of a change.

@@ -116,7 +116,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     check_apart(&args.model, &args.output)?;
     use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; the same command goes on with what is finished")?;
-    let checkpoint = args.merge.open(&args.model)?;
+    let checkpoint = args.merge.open(&args.model, &config)?;
     let layers = checkpoint.config().num_hidden_layers;
     config.check_layers(layers)?;
     check_formats(checkpoint.parameters(), &config)?;

@@ -194,14 +194,18 @@ impl EngineArgs {
 
     /// The flags of commands that read text on the CPU; `dtype` comes before its own.
     pub fn of_text(&self, dtype: Option<FloatType>) -> Vec<String> {
-        let mut arguments = Vec::new();
-        if let Some(dtype) = dtype.or(self.dtype.0) {
-            arguments.extend(["--dtype".to_owned(), dtype.to_string()]);
-        }
-        if let Some(threads) = self.threads {
-            arguments.extend(["--threads".to_owned(), threads.to_string()]);
-        }
-        arguments
+        let flags = [
+            ("--dtype", dtype.or(self.dtype.0).map(|x| x.to_string())),
+            ("--threads", self.threads.map(|x| x.to_string())),
+            (
+                "--isa",
+                (!Isa::may_extend()).then(|| Isa::best().to_string()),
+            ),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
+        given.flatten().collect()
     }
 
     /// These arguments, and `--isa`, for another process of this program.

@@ -231,6 +231,9 @@ fn with_sources<T>(
         let program = std::env::current_exe().context("where is this program?")?;
         let mut command = std::process::Command::new(program);
         command.arg(name).args(args.of_text(variant.dtype));
+        if let Some(folder) = data_dir {
+            command.arg("--data-dir").arg(folder);
+        }
         Ok(command)
     };
     let done = then(&Sources {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use mxlab_harness::record::write_atomic;
 use mxlab_kernels::format::Rotation;
 use serde::Deserialize;
 
@@ -144,27 +145,32 @@ impl Job<'_> {
         let mut config = load(config, &FormatFlags::default())?;
         config.name.clone_from(&self.config.name);
         let CalibrateRecord { run, .. } = record::read(&record)?;
-        let number = |field: &str| run[field].as_u64().unwrap_or(0) as usize;
+        let wrong = |field: &str| format!("`{}`: no `run.{field}`", record.display());
+        let number = |field: &str| {
+            let number = run[field].as_u64().with_context(|| wrong(field))?;
+            anyhow::Ok(number as usize)
+        };
+        let hash = run["tokens_sha256"].as_str();
+        let hash = hash.with_context(|| wrong("tokens_sha256"))?;
         Ok(Some(Made {
             config,
             how: Calibrated {
                 flags: self.calibrate.flags(),
                 texts: self.calibration.text.clone(),
-                tokens_sha256: run["tokens_sha256"].as_str().unwrap_or_default().to_owned(),
-                tokens: number("sequences") * number("length"),
+                tokens_sha256: hash.to_owned(),
+                tokens: number("sequences")? * number("length")?,
             },
         }))
     }
 
     /// Writes the configuration, with formats for a budget if there is one.
     fn configuration(&self, file: &Path, stop: &AtomicBool) -> Result<bool> {
-        let failed = || format!("cannot write `{}`", file.display());
         let Some(bits) = self.calibrate.bits else {
-            fs::write(file, self.config.to_toml()).with_context(failed)?;
+            write_atomic(file, self.config.to_toml().as_bytes())?;
             return Ok(true);
         };
         let whole = self.folder.join("whole.toml");
-        fs::write(&whole, self.config.to_toml()).with_context(failed)?;
+        write_atomic(&whole, self.config.to_toml().as_bytes())?;
         let mut command = (self.command)("allocate")?;
         command.arg(self.model).arg(file);
         command.arg("--config").arg(&whole);

@@ -51,6 +51,7 @@ use mxlab_harness::record::build_version;
 use sha2::{Digest, Sha256};
 
 use self::file::StudyFile;
+use crate::calibrate::source::TextPart;
 use crate::config::file::Source;
 use crate::eval::plan::Limit;
 use crate::file_name::file_name;
@@ -207,6 +208,10 @@ fn check_calibrate(study: &StudyFile) -> Result<()> {
         study.calibrate.is_empty() || study.calibration.is_some(),
         "`calibrate`: there is no `calibration` with the text to choose codes by"
     );
+    for text in study.calibration.iter().flat_map(|own| &own.text) {
+        let parsed = text.parse::<TextPart>().map_err(anyhow::Error::msg);
+        parsed.with_context(|| format!("`calibration.text`: `{text}`"))?;
+    }
     for (name, own) in &study.calibrate {
         ensure!(
             has(name),

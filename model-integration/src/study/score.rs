@@ -127,9 +127,7 @@ impl<'a> Scored<'a> {
             weight_error,
             tasks: self.scores(outcome),
         };
-        let record = CellRecord::Score(Box::new(record));
-        record.write(&record_path(self.output, &id))?;
-        Ok(Some(record))
+        Ok(Some(self.keep(&id, record)?))
     }
 
     /// The same for a model whose codes are chosen first.
@@ -165,7 +163,13 @@ impl<'a> Scored<'a> {
         };
         let record = ScoreRecord {
             head: Head {
-                description: format!("{}; codes calibrated", config.config.describe()),
+                description: format!(
+                    "{}; {}",
+                    config.config.describe(),
+                    [&["codes calibrated".to_owned()][..], &made.how.flags]
+                        .concat()
+                        .join(" ")
+                ),
                 footprint: engine.footprint(&stored)?,
                 ..head(self.study, self.engine, &config)?
             },
@@ -174,10 +178,15 @@ impl<'a> Scored<'a> {
             weight_error: None,
             tasks: self.scores(outcome),
         };
-        let record = CellRecord::Score(Box::new(record));
-        record.write(&record_path(self.output, &id))?;
+        let record = self.keep(&id, record)?;
         calibrated::remove_model(&folder)?;
         Ok(Some(record))
+    }
+
+    fn keep(&self, id: &str, record: ScoreRecord) -> Result<CellRecord> {
+        let record = CellRecord::Score(Box::new(record));
+        record.write(&record_path(self.output, id))?;
+        Ok(record)
     }
 
     fn scores(&self, outcome: Outcome) -> Vec<TaskScores> {

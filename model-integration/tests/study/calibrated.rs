@@ -151,7 +151,7 @@ fn codes_are_those_of_the_commands() {
             .to_owned()
     };
     assert!(
-        row("codes").contains("codes calibrated | 4.25 |"),
+        row("codes").contains("codes calibrated --order stored --scales search | 4.25 |"),
         "{}",
         row("codes")
     );
@@ -191,6 +191,7 @@ fn calibrations_that_do_not_fit_are_refused() {
             "`weight_error` is of nearest codes",
         ),
         ("order = \"stored\"", "order = \"sorted\"", "sorted"),
+        ("length = 48", "length = 48\ntexts = 1", "texts"),
     ] {
         let changed = STUDY.replace(from, to);
         assert_ne!(changed, STUDY, "{from}");

@@ -2,6 +2,7 @@
 
 mod context;
 mod draw;
+mod draw_cache;
 mod expected;
 mod form;
 mod operands;

@@ -120,8 +120,8 @@ impl Encoding {
             }
             _ => {
                 let expected = "\"compressed-tensors\", \"auto-round\", \"modelopt\", \"quark\", \
-                    \"fp8\", \"gptq\", \"awq\", \"bitsandbytes\" or \"mxfp4\", the supported methods \
-                    (transformers can save a dequantised copy of others)";
+                    \"fp8\", \"gptq\", \"awq\", \"bitsandbytes\" or \"mxfp4\", the supported \
+                    methods (transformers can save a dequantised copy of others)";
                 return Err(config.error("quant_method", expected));
             }
         })

@@ -103,7 +103,7 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
     let stop = stop_on_signals("stopping after this tensor")?;
     check_storable(&config, args.to)?;
     check_apart(&args.model, &args.output)?;
-    let checkpoint = args.merge.open(&args.model)?;
+    let checkpoint = args.merge.open(&args.model, &config)?;
     let new = NewModel {
         model: &args.model,
         checkpoint: &checkpoint,
